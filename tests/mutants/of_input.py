@@ -50,6 +50,8 @@ MUTANTS: Final = [
             "section_for_another_node": ("if _matches(pattern, node)]", "if True]"),
             "star_stands_for_many": ('"*": r"/\\w+",', '"*": r"(/\\w+)*",'),
             "decided_by_the_file": ("{**stated, **decided}", "{**decided, **stated}"),
+            "file_that_rcl_refuses": ("    if value is None:\n        return \"has no value\"\n", ""),
+            "list_of_two_types": ("        if len(kinds) > 1:\n", "        if len(kinds) > 2:\n"),
         },
     ),
     *mutants_of(
@@ -183,6 +185,31 @@ MUTANTS: Final = [
             "another_interval": ('method="wilson"', 'method="exact"'),
             "gained_is_lost": ("gained = sum(b and not a", "gained = sum(a and not b"),
             "all_pairs_tested": ("binomtest(gained, gained + lost)", "binomtest(gained, len(first))"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/evaluation/trial_log.py",
+        ("tests/wav_models/evaluation/test_trial_log.py",),
+        {
+            "first_log_put_aside_is_lost": ("if not name.exists())", "if True)"),
+            "two_evaluations_into_one_file": ("fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB"),
+            "text_for_a_success": ("from_dict(TrialResult, row[\"trial\"])", "TrialResult(**{**row[\"trial\"], \"plan_ms\": ()})"),
+        },
+    ),
+    *mutants_of(
+        "wav_policy/experiments/suites/environment.py",
+        ("tests/wav_policy/experiments/suites/test_environment.py",),
+        {
+            "waited_for_again_and_again": ("            self._silent_starts += 1\n", ""),
+            "never_waited_for_again": ("self._task, self._silent_starts = task, 0", "self._task = task"),
+        },
+    ),
+    *mutants_of(
+        "wav_models/experiments/conditions.py",
+        ("tests/wav_models/experiments/test_planners.py",),
+        {
+            "action_noise_is_the_checkpoint_s": ("    \"action_noise_std\",\n", ""),
+            "fresh_is_refitted": ("\"std_update_rate\": 0.0", "\"std_update_rate\": 0.9"),
         },
     ),
     *mutants_of(

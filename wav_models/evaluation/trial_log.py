@@ -28,7 +28,7 @@ class TrialLog:
     Lines of other settings are left alone; a last line that was cut is dropped.
 
     Args:
-        path: JSON lines; created with the first trial. None: nothing is kept.
+        path: JSON lines; created when trials begin. None: nothing is kept.
         resume: read what is there; False: begin anew, the log that was there is kept as PATH.old (.old2, ...).
 
     Raises:
